@@ -109,12 +109,12 @@ impl Switch {
         let (certificates, seen) = Certificates::new(relay.identity(), clients.as_ref(), config)?;
         let browsers = browsers(config, &relay, takeover.is_some())?;
         let devices = telephony.as_ref().map(Telephony::key);
-        if let Some(takeover) = &mut takeover {
-            join(config, takeover, &relay, telephony.is_some())?;
-        }
+        let join = |takeover| join(config, takeover, &relay, devices.is_some());
+        takeover.as_mut().map(join).transpose()?;
         let endpoints = browsers.clone().map(|browsers| endpoints(config, browsers));
         let music = Music::start(config, &relay)?;
-        let start = |it: Telephony| it.start(&relay, seen.sha256.clone(), StreamTls(seen.sip), browsers, plays(&music));
+        let (tls_of_sip, player) = (StreamTls(seen.sip), plays(&music));
+        let start = |it: Telephony| it.start(&relay, seen.sha256.clone(), tls_of_sip, browsers, player);
         let calls = telephony.map(start).transpose()?;
         let (mesh, links) = Mesh::new(&config.mesh, relay.address(), relay.ports().to_vec())?;
         let (signalling, audio) = handles(calls.as_ref());

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::clip::{CODECS, Clip};
 use crate::ending::Told;
-use crate::limits::{COMMANDS_MAX, LATE_FRAMES_MAX, ONCE_MAX, ONCE_WAIT_MAX};
+use crate::limits::{COMMANDS_MAX, LATE_FRAMES_MAX, ONCE_MAX, ONCE_TAIL, ONCE_WAIT_MAX};
 use crate::shelf::Shelf;
 use crate::statistics::Counters;
 
@@ -241,6 +241,10 @@ impl Jukebox {
             return;
         };
         let now = host.now();
+        if title.once.is_some() && title.position >= clip.frames() {
+            title.end(peer, host);
+            return self.is_over(key, host);
+        }
         let mut sent = 0;
         while due <= now {
             if sent == LATE_FRAMES_MAX {
@@ -261,6 +265,11 @@ impl Jukebox {
             if title.position >= clip.frames() {
                 match title.shelf {
                     Shelf::Music => title.position %= clip.frames().max(1),
+                    // What is on its way is heard first.
+                    Shelf::Prompts if title.once.is_some() => {
+                        due = now + ONCE_TAIL;
+                        break;
+                    }
                     Shelf::Prompts => {
                         title.end(peer, host);
                         return self.is_over(key, host);

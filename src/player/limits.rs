@@ -28,7 +28,11 @@ pub const NAME_BYTES_MAX: usize = 64;
 /// Bytes of all that is encoded, some 27 KiB for a second of sound. What finds no room is not played.
 pub const ENCODED_BYTES_MAX: usize = 256 << 20;
 
-/// Changes of what is played that wait for the shard. Who has one more waits for the shard to take some.
+/// Changes of what is played that wait for the shard. Who loads files waits for room. What is to be played once and finds none
+/// is not played, and told to be over; who wants it no longer lets it play to its end.
+pub(crate) const COMMANDS_WAITING_MAX: usize = 1024;
+
+/// Of them so many are carried out in a turn.
 pub(crate) const COMMANDS_MAX: usize = 64;
 
 /// How long it waits before it looks again.
@@ -42,6 +46,9 @@ pub const ONCE_MAX: usize = 4096;
 
 /// How long one waits for somebody to hear it. Then it is played nevertheless: who waits for its end waits no longer than that.
 pub const ONCE_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// How long after its last frame one is over: that is how long a hearer may hold frames back before it plays them.
+pub(crate) const ONCE_TAIL: Duration = Duration::from_millis(300);
 
 /// Ends that wait to be taken by who has asked for what has ended. As many as there may be at once: none is lost.
 pub(crate) const ENDS_MAX: usize = 2 * ONCE_MAX;

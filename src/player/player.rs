@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::clip::Clip;
 use crate::ending::Told;
 use crate::jukebox::{Command, Jukebox};
-use crate::limits::{COMMANDS_MAX, COMMANDS_RETRY, ENCODED_BYTES_MAX};
+use crate::limits::{COMMANDS_RETRY, COMMANDS_WAITING_MAX, ENCODED_BYTES_MAX};
 use crate::melody::melody;
 use crate::once::Announcer;
 use crate::shelf::{Fault, Found, Shelf, Shelves, Stamp, fault, find, read};
@@ -70,7 +70,7 @@ impl Player {
             is_melody_wanted: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
         });
-        let outbox = Arc::new(ArrayQueue::new(COMMANDS_MAX));
+        let outbox = Arc::new(ArrayQueue::new(COMMANDS_WAITING_MAX));
         let counters = Arc::new(Counters::default());
         let mut loader = Loader {
             wishes: Arc::clone(&wishes),

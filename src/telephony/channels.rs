@@ -73,8 +73,14 @@ impl RtpChannels {
                 LegEvent::Refused { reason, .. } => {
                     tracing::warn!(%reason, "a channel of RTP is not opened after all");
                     let told = self.told_of(leg);
-                    if let Some(name) = self.names.remove(&leg) {
-                        self.channels.remove(&name);
+                    if let Some(name) = self.names.remove(&leg)
+                        && let Some(mut open) = self.channels.remove(&name)
+                        && let (Some(id), Some(path)) = (open.once.take(), open.played.take())
+                    {
+                        self.once.remove(&id);
+                        if let Some(announcer) = &self.announcer {
+                            announcer.stop(&path);
+                        }
                     }
                     self.closing.remove(&leg);
                     let news = ChannelNews::Closed {
@@ -232,11 +238,15 @@ impl RtpChannels {
         let open = self.channel(channel)?;
         let (codec, leg) = (open.settings.codec, open.leg);
         let (name, is_round) = asked(soup).ok_or(ChannelError::Unsupported)?;
+        // What is refused changes nothing.
+        let announcer = self.announcer.clone();
+        if announcer.is_none() && !is_round {
+            return Err(ChannelError::Unsupported);
+        }
         self.unmix(channel)?;
-        let (broadcast, once) = match is_round {
-            true => (BroadcastPath::new(&format!("moh/{name}")), None),
-            false => {
-                let announcer = self.announcer.as_ref().ok_or(ChannelError::Unsupported)?;
+        let (broadcast, once) = match announcer.as_ref().filter(|_| !is_round) {
+            None => (BroadcastPath::new(&format!("moh/{name}")), None),
+            Some(announcer) => {
                 self.begun += 1;
                 let path = BroadcastPath::new(&format!("prompt/{name}/{channel}-{}", self.begun));
                 announcer.play(self.begun, name, &path);
@@ -247,7 +257,12 @@ impl RtpChannels {
             broadcast: broadcast.clone(),
             transcoded: Some(codec),
         };
-        self.pool.hear(self.channel(channel)?.leg, Some(hears))?;
+        if let Err(error) = self.pool.hear(leg, Some(hears)) {
+            if let (Some(announcer), Some(_)) = (&announcer, once) {
+                announcer.stop(&broadcast);
+            }
+            return Err(error.into());
+        }
         let open = self.channels.get_mut(channel).ok_or(ChannelError::Unknown)?;
         (open.played, open.once) = (Some(broadcast), once);
         let target = open.target;

@@ -17,6 +17,9 @@ use super::timers::Timer;
 impl CallPlane {
     /// An attempt goes where the dialplan says.
     pub(super) fn take_route(&mut self, id: CallId, route: Route) {
+        if let (Some(call), Some((rule, _))) = (self.calls.get_mut(&id), &route.rule) {
+            call.rule = Some(rule.clone());
+        }
         let Some(route) = self.play_first(id, route) else {
             return;
         };
@@ -30,7 +33,6 @@ impl CallPlane {
         let Some(attempt) = call.attempt.as_mut() else {
             return;
         };
-        call.rule = route.rule.map(|(name, _)| name).or(call.rule.take());
         attempt.dialled = route.dialled;
         attempt.ring = ring;
         attempt.fallbacks = route.fallbacks;

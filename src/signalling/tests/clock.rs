@@ -58,9 +58,9 @@ async fn a_clock_that_jumps_an_hour_changes_no_duration_and_no_registration() {
         let mut innocent = Innocent::talk(&switch).await;
         let (mut alice, mut bob) = (switch.phone("5001").await, switch.phone("5002").await);
         let mut short = Phone::connect(switch.address, "/ws").await;
+        let began = Instant::now();
         short.send("register", json!({ "dn": "5003", "expires": 5 })).await;
         short.expect("registered").await;
-        let began = Instant::now();
         let started = wall.unix_ms();
         let (alices, call) = connect(&mut alice, &mut bob, "5002").await;
         wall.set_ahead(jump);

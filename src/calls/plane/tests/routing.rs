@@ -251,6 +251,11 @@ fn an_announcement_is_heard_once_and_then_the_call_goes_on() {
         _ => None,
     });
     assert_eq!(told.collect::<Vec<_>>(), [None, Some(true), None, Some(true)]);
+    // Who hangs up meanwhile has come by that rule.
+    let call = switch.dial(caller, "80");
+    switch.hang_up(caller, call);
+    let record = switch.call_records().pop().unwrap();
+    assert_eq!(record.rule.as_ref().unwrap().as_str(), "80");
     switch.assert_empty();
 }
 

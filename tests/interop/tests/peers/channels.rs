@@ -90,6 +90,10 @@ async fn a_prompt_is_played_once_and_its_ends_are_told() -> Result<()> {
     let mut wav = WavWriter::new(File::create(folder.join("hello.wav"))?, Encoding::Mulaw, 1, 8000)?;
     wav.write(&[0x20; 160 * 25])?;
     wav.finish()?;
+    // Longer than anything here takes.
+    let mut wav = WavWriter::new(File::create(folder.join("long.wav"))?, Encoding::Mulaw, 1, 8000)?;
+    wav.write(&vec![0x20; 8000 * 120])?;
+    wav.finish()?;
     let prompts = folder.display().to_string();
     let settings = [
         ("MOQSWITCH_MEDIASWITCH_LISTEN", listen.as_str()),
@@ -133,10 +137,19 @@ async fn a_prompt_is_played_once_and_its_ends_are_told() -> Result<()> {
     }
     ensure!((1..=25).contains(&packets), "{packets} packets of 25");
     // What takes its place ends it.
-    ask(programs, "PUT", &play, &hello).await?;
-    let (status, _) = ask(programs, "PUT", &format!("/channel/{uuid}/unmix"), "{}").await?;
-    ensure!(status == 200, "unmix: {status}");
-    ensure!(told(&control).await?.1 == "new" && told(&control).await?.1 == "replaced");
+    let long = json!({"files": [{"wav": "long.wav"}]}).to_string();
+    loop {
+        ask(programs, "PUT", &play, &long).await?;
+        let (status, _) = ask(programs, "PUT", &format!("/channel/{uuid}/unmix"), "{}").await?;
+        ensure!(status == 200, "unmix: {status}");
+        ensure!(told(&control).await?.1 == "new");
+        let (_, reason) = told(&control).await?;
+        if reason == "replaced" {
+            break;
+        }
+        // Not read yet.
+        ensure!(reason == "doesntexist", "{reason}");
+    }
     std::fs::remove_dir_all(folder)?;
     Ok(())
 }
