@@ -179,9 +179,9 @@ impl Connection {
             (true, 0) if !self.ends.may_be_told(stream) => return Written::All,
             (true, _) => bytes.into(),
         };
-        self.unsent.on_stream(stream);
         match self.quic.stream_send_zc(stream.0, bytes, fin) {
             Ok((sent, _)) if sent == length => {
+                self.unsent.on_stream(stream);
                 if fin {
                     self.ends.forget(stream);
                 }
@@ -479,6 +479,14 @@ impl Connection {
             self.unsent.on_other();
         }
         self.unsent.is_all_in(packet_bytes, packet_bytes_max)
+    }
+
+    /// Everything there was to send was sent in so many packets, as far as it is known and the window goes.
+    pub(super) fn on_flushed(&mut self, packets: usize) {
+        if self.unsent.on_flushed(packets) {
+            self.acknowledgement.on_blocked();
+        }
+        self.acknowledgement.on_flushed(packets);
     }
 
     /// Tells the ends of streams that waited for acknowledgements.

@@ -107,7 +107,7 @@ impl Endpoint {
             let more = departure.fill(connection, may_know && packets == 0);
             packets += departure.packets;
             if !more {
-                connection.acknowledgement.on_flushed(packets);
+                connection.on_flushed(packets);
             }
             self.statistics.packets_sent += departure.packets as u64;
             departure.depart(ring, |ring, outgoing| depart(ring, Some(key), outgoing));
@@ -164,7 +164,6 @@ impl Departure {
                 return true;
             }
             let Some((length, info)) = connection.send(&mut spare[..self.payload_bytes_max]) else {
-                connection.unsent.on_asked();
                 return false;
             };
             let path = (connection.rebinding.destination(info.to), info.from);

@@ -10,50 +10,54 @@ use moqswitch_proto::wire::StreamId;
 /// What was written since quiche last said that it had nothing more.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Unsent {
-    streams: Streams,
+    /// The one that was written last.
+    stream: Option<StreamId>,
+    /// How often another one was than before.
+    streams: usize,
+    /// Something may need packets of its own, or it is not known what does.
+    has_other: bool,
     /// How often it was not asked since it was.
     unasked: u8,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Streams {
-    #[default]
-    None,
-    One(StreamId),
-    /// Or what is not known.
-    More,
+    /// Nor in the flush that ends now.
+    is_known: bool,
 }
 
 impl Unsent {
     /// Notes that a stream was written.
     pub(super) fn on_stream(&mut self, stream: StreamId) {
-        self.streams = match self.streams {
-            Streams::None => Streams::One(stream),
-            Streams::One(other) if other == stream => Streams::One(stream),
-            _ => Streams::More,
-        };
+        if self.stream.replace(stream) != Some(stream) {
+            self.streams += 1;
+        }
     }
 
     /// Notes that something was written that may need packets of its own.
     pub(super) fn on_other(&mut self) {
-        self.streams = Streams::More;
+        self.has_other = true;
     }
 
     /// Notes the first packet of a flush: true when all that was written is in it.
     pub(super) fn is_all_in(&mut self, packet_bytes: usize, packet_bytes_max: usize) -> bool {
-        let is_one = matches!(self.streams, Streams::One(_)) && packet_bytes <= packet_bytes_max / 2;
+        let is_one = self.streams == 1 && !self.has_other && packet_bytes <= packet_bytes_max / 2;
         if !is_one || self.unasked >= UNASKED_MAX {
-            self.streams = Streams::More;
             return false;
         }
-        self.unasked += 1;
-        self.streams = Streams::None;
+        *self = Self {
+            unasked: self.unasked + 1,
+            is_known: true,
+            ..Self::default()
+        };
         true
     }
 
-    /// Notes that quiche had nothing more, as far as the window goes.
-    pub(super) fn on_asked(&mut self) {
+    /// Notes the end of a flush of so many packets. True: quiche was asked and holds something back, as each stream that was
+    /// written fills one at least.
+    pub(super) fn on_flushed(&mut self, packets: usize) -> bool {
+        if std::mem::take(&mut self.is_known) {
+            return false;
+        }
+        let is_held = packets < self.streams;
         *self = Self::default();
+        is_held
     }
 }
 
@@ -70,18 +74,18 @@ mod tests {
     fn one_short_stream_is_all_and_anything_else_is_asked_for() {
         let mut unsent = Unsent::default();
         assert!(!unsent.is_all_in(100, MAX), "nothing is known of what it is");
-        unsent.on_asked();
         unsent.on_stream(StreamId(3));
         unsent.on_stream(StreamId(3));
         assert!(unsent.is_all_in(100, MAX));
+        assert!(!unsent.on_flushed(1));
         unsent.on_stream(StreamId(7));
         assert!(!unsent.is_all_in(MAX, MAX), "the rest of it may be in the next");
-        unsent.on_asked();
+        assert!(!unsent.on_flushed(2));
         unsent.on_stream(StreamId(7));
         unsent.on_stream(StreamId(11));
         unsent.on_stream(StreamId(7));
         assert!(!unsent.is_all_in(100, MAX));
-        unsent.on_asked();
+        unsent.on_flushed(3);
         unsent.on_stream(StreamId(7));
         unsent.on_other();
         assert!(!unsent.is_all_in(100, MAX));
@@ -94,10 +98,22 @@ mod tests {
             for _ in 0..UNASKED_MAX {
                 unsent.on_stream(StreamId(3));
                 assert!(unsent.is_all_in(100, MAX));
+                assert!(!unsent.on_flushed(1));
             }
             unsent.on_stream(StreamId(3));
             assert!(!unsent.is_all_in(100, MAX));
-            unsent.on_asked();
+            assert!(!unsent.on_flushed(1));
         }
+    }
+
+    #[test]
+    fn fewer_packets_than_streams_are_told() {
+        let mut unsent = Unsent::default();
+        unsent.on_stream(StreamId(3));
+        assert!(unsent.on_flushed(0), "the window took none of it");
+        unsent.on_stream(StreamId(3));
+        unsent.on_stream(StreamId(7));
+        assert!(unsent.on_flushed(1));
+        assert!(!unsent.on_flushed(0), "nothing was written");
     }
 }
