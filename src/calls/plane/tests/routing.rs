@@ -255,7 +255,7 @@ fn an_announcement_is_heard_once_and_then_the_call_goes_on() {
     let call = switch.dial(caller, "80");
     switch.hang_up(caller, call);
     let record = switch.call_records().pop().unwrap();
-    assert_eq!(record.rule.as_ref().unwrap().as_str(), "80");
+    assert_eq!(record.rule.as_ref().unwrap().as_str(), "1");
     switch.assert_empty();
 }
 
