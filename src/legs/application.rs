@@ -387,10 +387,7 @@ impl local::Application for Application {
     }
 
     fn wants_turn(&self, now: Instant) -> bool {
-        self.has_work()
-            || self.ends_at.is_some()
-            || self.outbox.has_ends()
-            || self.due.first().is_some_and(|(due, _)| *due <= now)
+        self.is_due(now) || self.outbox.has_ends()
     }
 
     fn next_deadline(&self) -> Option<Instant> {

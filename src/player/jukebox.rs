@@ -241,9 +241,12 @@ impl Jukebox {
             return;
         };
         let now = host.now();
-        if title.once.is_some() && title.position >= clip.frames() {
+        if title.position >= clip.frames()
+            && let Some((id, told)) = title.once.clone()
+        {
             title.end(peer, host);
-            return self.is_over(key, host);
+            self.take_away(key, host);
+            return told.tell(id, true);
         }
         let mut sent = 0;
         while due <= now {
@@ -270,24 +273,12 @@ impl Jukebox {
                         due = now + ONCE_TAIL;
                         break;
                     }
-                    Shelf::Prompts => {
-                        title.end(peer, host);
-                        return self.is_over(key, host);
-                    }
+                    Shelf::Prompts => return title.end(peer, host),
                 }
             }
         }
         title.due = Some(due);
         self.due.insert((due, key));
-    }
-
-    /// All of it was played. Who waits for that is told.
-    fn is_over(&mut self, key: u64, host: &mut Host<'_>) {
-        let once = self.titles.get(&key).and_then(|title| title.once.clone());
-        if let Some((id, told)) = once {
-            self.take_away(key, host);
-            told.tell(id, true);
-        }
     }
 
     fn set_wanted(&mut self, tag: u64, id: Option<SubscribeId>, host: &mut Host<'_>) {
@@ -406,7 +397,7 @@ impl Application for Jukebox {
     }
 
     fn wants_turn(&self, now: Instant) -> bool {
-        self.has_work() || self.peer.is_none() || self.due.first().is_some_and(|(due, _)| *due <= now)
+        self.is_due(now) || self.peer.is_none()
     }
 
     fn next_deadline(&self) -> Option<Instant> {

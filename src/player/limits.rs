@@ -50,5 +50,6 @@ pub const ONCE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long after its last frame one is over: that is how long a hearer may hold frames back before it plays them.
 pub(crate) const ONCE_TAIL: Duration = Duration::from_millis(300);
 
-/// Ends that wait to be taken by who has asked for what has ended. As many as there may be at once: none is lost.
+/// Ends that wait to be taken by who has asked for what has ended. Whatever is played at once has room; the first of more, as of
+/// many that are asked for and are not there, are lost, and who waits for them goes on by its own time.
 pub(crate) const ENDS_MAX: usize = 2 * ONCE_MAX;

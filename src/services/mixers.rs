@@ -211,7 +211,7 @@ impl Application for Mixers {
     }
 
     fn wants_turn(&self, now: Instant) -> bool {
-        self.has_work() || self.due.first().is_some_and(|(due, _)| *due <= now)
+        self.is_due(now)
     }
 
     fn next_deadline(&self) -> Option<Instant> {

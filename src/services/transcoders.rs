@@ -185,10 +185,7 @@ impl Application for Transcoders {
     }
 
     fn wants_turn(&self, now: Instant) -> bool {
-        self.has_work()
-            || self.maker.is_none()
-            || !self.unended.is_empty()
-            || self.due.first().is_some_and(|(due, _)| *due <= now)
+        self.is_due(now) || self.maker.is_none() || !self.unended.is_empty()
     }
 
     fn next_deadline(&self) -> Option<Instant> {

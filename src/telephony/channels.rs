@@ -73,14 +73,8 @@ impl RtpChannels {
                 LegEvent::Refused { reason, .. } => {
                     tracing::warn!(%reason, "a channel of RTP is not opened after all");
                     let told = self.told_of(leg);
-                    if let Some(name) = self.names.remove(&leg)
-                        && let Some(mut open) = self.channels.remove(&name)
-                        && let (Some(id), Some(path)) = (open.once.take(), open.played.take())
-                    {
-                        self.once.remove(&id);
-                        if let Some(announcer) = &self.announcer {
-                            announcer.stop(&path);
-                        }
+                    if let Some(open) = self.names.remove(&leg).and_then(|name| self.channels.remove(&name)) {
+                        self.stop_once(open.once, open.played.as_ref());
                     }
                     self.closing.remove(&leg);
                     let news = ChannelNews::Closed {
@@ -152,17 +146,26 @@ impl RtpChannels {
         Ok(self.pool.hear(self.channel(channel)?.leg, broadcast.map(Into::into))?)
     }
 
+    /// What is played once to a channel is played no longer. False: nothing was.
+    fn stop_once(&mut self, once: Option<u64>, played: Option<&BroadcastPath>) -> bool {
+        let (Some(id), Some(path)) = (once, played) else {
+            return false;
+        };
+        self.once.remove(&id);
+        if let Some(announcer) = &self.announcer {
+            announcer.stop(path);
+        }
+        true
+    }
+
     fn unmix(&mut self, channel: &str) -> Result<(), ChannelError> {
         if self.channel(channel)?.played.is_some() {
             self.hear(channel, None)?;
         }
         if let Some(open) = self.channels.get_mut(channel) {
             let (played, leg) = (open.played.take(), open.leg);
-            if let (Some(id), Some(path)) = (open.once.take(), played) {
-                self.once.remove(&id);
-                if let Some(announcer) = &self.announcer {
-                    announcer.stop(&path);
-                }
+            let once = open.once.take();
+            if self.stop_once(once, played.as_ref()) {
                 let (event, reason) = ("end", "replaced");
                 self.tell(self.told_of(leg), ChannelNews::Played { event, reason });
             }
@@ -258,9 +261,7 @@ impl RtpChannels {
             transcoded: Some(codec),
         };
         if let Err(error) = self.pool.hear(leg, Some(hears)) {
-            if let (Some(announcer), Some(_)) = (&announcer, once) {
-                announcer.stop(&broadcast);
-            }
+            self.stop_once(once, Some(&broadcast));
             return Err(error.into());
         }
         let open = self.channels.get_mut(channel).ok_or(ChannelError::Unknown)?;

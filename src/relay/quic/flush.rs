@@ -105,11 +105,12 @@ impl Endpoint {
             };
             let mut departure = Departure::new(train, payload_bytes_max);
             let more = departure.fill(connection, may_know && packets == 0);
-            packets += departure.packets;
+            let stray = usize::from(departure.stray.is_some());
+            packets += departure.packets + stray;
             if !more {
                 connection.on_flushed(packets);
             }
-            self.statistics.packets_sent += departure.packets as u64;
+            self.statistics.packets_sent += (departure.packets + stray) as u64;
             departure.depart(ring, |ring, outgoing| depart(ring, Some(key), outgoing));
             if !more {
                 return true;

@@ -179,16 +179,7 @@ impl Exchange {
         let expires_ms = u64::try_from(expires.as_millis()).unwrap_or(u64::MAX);
         self.note(Entry::Contact(Box::new(ContactEntry {
             key,
-            user: kept.user,
-            domain: kept.domain,
-            name: kept.name,
-            contact: kept.contact,
-            peer: kept.peer,
-            path: kept.path,
-            instance: kept.instance,
-            agent: kept.agent,
-            call_id: kept.call_id,
-            cseq: kept.cseq,
+            kept,
             proof: secret.map(proof_of),
             expires_ms,
             until_ms: self.clock.unix_ms().saturating_add(expires_ms),
@@ -207,11 +198,12 @@ impl Exchange {
         for entry in std::mem::take(&mut self.returning.contacts) {
             // The clock may have been set back.
             let left = entry.until_ms.saturating_sub(now).min(entry.expires_ms);
-            let is_let_in = match self.sip_access(&entry.user, &entry.domain, entry.peer.ip()) {
+            let binding = entry.kept;
+            let is_let_in = match self.sip_access(&binding.user, &binding.domain, binding.peer.ip()) {
                 Access::Unknown(_) => false,
                 Access::Open => true,
                 Access::Password(_) => {
-                    let secret = self.sip_secret(&entry.user, &entry.domain, Algorithm::Md5);
+                    let secret = self.sip_secret(&binding.user, &binding.domain, Algorithm::Md5);
                     secret.is_some_and(|secret| entry.proof == Some(proof_of(&secret)))
                 }
             };
@@ -220,18 +212,6 @@ impl Exchange {
             if !is_let_in || left == 0 {
                 continue;
             }
-            let binding = KeptBinding {
-                user: entry.user,
-                domain: entry.domain,
-                name: entry.name,
-                contact: entry.contact,
-                peer: entry.peer,
-                path: entry.path,
-                instance: entry.instance,
-                agent: entry.agent,
-                call_id: entry.call_id,
-                cseq: entry.cseq,
-            };
             kept.push((binding, Duration::from_millis(left)));
         }
         kept

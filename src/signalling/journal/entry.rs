@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use moqswitch_calls::{CallView, LegRole, LegState, LegView, SessionId};
+use moqswitch_sip::agent::KeptBinding;
 use ring::digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -97,21 +98,29 @@ pub(crate) struct DeviceEntry {
 pub(crate) struct ContactEntry {
     /// Its number and its name among the number's devices.
     pub(crate) key: String,
-    pub(crate) user: String,
-    pub(crate) domain: String,
-    pub(crate) name: String,
-    pub(crate) contact: String,
-    pub(crate) peer: SocketAddr,
-    pub(crate) path: Vec<String>,
-    pub(crate) instance: Option<String>,
-    pub(crate) agent: String,
-    pub(crate) call_id: String,
-    pub(crate) cseq: u32,
+    #[serde(flatten, with = "KeptFields")]
+    pub(crate) kept: KeptBinding,
     /// Of its password. None: there was none.
     pub(crate) proof: Option<String>,
     /// For how long it is registered.
     pub(crate) expires_ms: u64,
     pub(crate) until_ms: u64,
+}
+
+/// As [`KeptBinding`] is written, whose crate writes nothing.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", remote = "KeptBinding")]
+struct KeptFields {
+    user: String,
+    domain: String,
+    name: String,
+    contact: String,
+    peer: SocketAddr,
+    path: Vec<String>,
+    instance: Option<String>,
+    agent: String,
+    call_id: String,
+    cseq: u32,
 }
 
 /// A call.

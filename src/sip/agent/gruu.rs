@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::limits::{BINDINGS_PER_USER_MAX, GRUU_AWAY_NAME_BYTES_MAX, GRUUS_AWAY_USERS_MAX};
 use crate::message::Message;
-use crate::message::syntax::{NameAddress, Uri, unescape};
+use crate::message::syntax::{NameAddress, Uri, escape_parameter, unescape};
 
 use super::Agent;
 use super::event::BindingId;
@@ -75,7 +75,7 @@ impl Binding {
     /// The address that reaches this device alone, of its user's. None: it has no name.
     pub(super) fn gruu(&self, address: &str) -> Option<String> {
         let instance = bare(self.instance.as_deref()?);
-        Some(format!("{address};gr={}", escape(instance)))
+        Some(format!("{address};gr={}", escape_parameter(instance)))
     }
 }
 
@@ -137,19 +137,6 @@ impl Agent {
 /// `+sip.instance` without what stands around it.
 fn bare(instance: &str) -> &str {
     instance.trim_matches(['<', '>'])
-}
-
-/// As a parameter of an address has it (RFC 3261, section 25.1).
-fn escape(instance: &str) -> String {
-    let mut escaped = String::with_capacity(instance.len());
-    for byte in instance.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.!~*'()[]/:&+$".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -412,9 +412,19 @@ pub(crate) fn unescape(text: &str) -> Option<String> {
 
 /// The user of an address.
 pub(crate) fn escape(user: &str) -> String {
-    let mut escaped = String::with_capacity(user.len());
-    for byte in user.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,?/#".contains(&byte) && byte != b'#' {
+    escape_beside(user, b"&=+$,?/")
+}
+
+/// A parameter of an address.
+pub(crate) fn escape_parameter(value: &str) -> String {
+    escape_beside(value, b"[]/:&+$")
+}
+
+/// All but what is unreserved and these (RFC 3261, section 25.1).
+fn escape_beside(text: &str, allowed: &[u8]) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.!~*'()".contains(&byte) || allowed.contains(&byte) {
             escaped.push(char::from(byte));
         } else {
             escaped.push_str(&format!("%{byte:02X}"));

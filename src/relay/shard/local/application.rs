@@ -18,7 +18,7 @@ pub trait Application {
     /// A datagram came on a socket that it added by [`Host::add_socket`].
     fn handle_datagram(&mut self, _datagram: SocketDatagram<'_>, _host: &mut Host<'_>) {}
 
-    /// Once in each turn, after what came in and before media is sent: for what other threads have left in queues of
+    /// Once in each turn that it [wants](Self::wants_turn), after what came in and before media is sent: for what other threads have left in queues of
     /// its own, and for what is due. To be called sooner than its next deadline, wake the shard by
     /// [`ShardPort::wake`](crate::shard::ShardPort::wake).
     fn handle_turn(&mut self, _host: &mut Host<'_>) {}
@@ -26,6 +26,11 @@ pub trait Application {
     /// Whether [`Self::handle_turn`] has anything to do now. The shard asks in each turn before it calls that, which costs more.
     fn wants_turn(&self, _now: Instant) -> bool {
         true
+    }
+
+    /// Whether something waits for its next turn or is due: for [`Self::wants_turn`], where that is all.
+    fn is_due(&self, now: Instant) -> bool {
+        self.has_work() || self.next_deadline().is_some_and(|due| due <= now)
     }
 
     /// When it wants [`Self::handle_turn`] at the latest. Timers are no more exact than the shard's batch window.
